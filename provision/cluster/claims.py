@@ -7,7 +7,6 @@ theirs. Who is killed in between has ended some, and what the inventory says of 
 
 from __future__ import annotations
 
-import re
 import shlex
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -18,9 +17,10 @@ from typing import TYPE_CHECKING
 from provision.cluster.kept.inventory import Inventory
 from provision.cluster.kept.lease import held
 from provision.cluster.server.client import Api
-from provision.cluster.server.objects import PART_OF, Member, Name, Node, at
+from provision.cluster.server.objects import PART_OF, Member, Name, Node, at, is_ending
 from provision.contract.slots import STABLE
 from provision.errors import Degraded, DeployError, Refused
+from provision.manifests.kubernetes.pods import amount
 
 if TYPE_CHECKING:
     from provision.cluster.kept.book import Book
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 MODELS = "deploy.bitnet/models"  # the annotation; the names of those in it, a blank between
 _KIND = "PersistentVolumeClaim"
 _ENDS = 10.0  # seconds, at most, until the cluster has ended what no pod uses that stays
-_UNITS = {"": 1, **{unit: 1000**n for n, unit in enumerate("kMGTPE", 1)}, "m": 0.001}
-_UNITS |= {f"{unit}i": 1024**n for n, unit in enumerate("KMGTPE", 1)}
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def of_models(there: ProjectThere, inventory: Inventory) -> list[ModelClaim]:
     channels = _of_channels(book, inventory)
     used = {name for _, names in channels for name in names}
     releases = _of_kept(book) if {node["metadata"]["name"] for node in nodes} - used else []
-    ending = {node["metadata"]["name"] for node in nodes if _is_ending(node)}
+    ending = {node["metadata"]["name"] for node in nodes if is_ending(node)}
     pods = _pods(api, ending) if ending else {}
     known = inventory.every_member
     found = []
@@ -152,7 +150,7 @@ def left(there: ProjectThere, channel: str) -> Left:
     nodes: list[Node] = []
     with suppress(DeployError):  # an account of an earlier version may not list them; and what ended has ended
         nodes, _ = there.api.list(_KIND, {PART_OF: there.book.applyset, **({"channel": channel} if channel else {})})
-    nodes = [node for node in nodes if not _is_ending(node)]
+    nodes = [node for node in nodes if not is_ending(node)]
     models = {node["metadata"]["name"]: _bytes(node) for node in nodes if _models(node)}
     volumes = {node["metadata"]["name"]: _bytes(node) for node in nodes if not _models(node)}
     return Left(models, volumes, shlex.join(["kubectl", *there.api.kubectl, "delete", "pvc", *volumes]))
@@ -221,7 +219,7 @@ def _pods(api: Api, claims: Collection[str], *, ending: bool = True) -> dict[str
         volumes = at(pod, "spec", "volumes") or ()
         used = [str(at(each, "persistentVolumeClaim", "claimName")) for each in volumes]
         over = at(pod, "status", "phase") in ("Succeeded", "Failed")  # such a one holds none any more
-        over |= _is_ending(pod) and not ending
+        over |= is_ending(pod) and not ending
         return {"name": pod["metadata"]["name"], "claims": [] if over else [each for each in used if each in claims]}
 
     found: dict[str, list[str]] = {}
@@ -235,11 +233,5 @@ def _models(node: Node) -> str:
     return str((at(node, "metadata", "annotations") or {}).get(MODELS) or "")
 
 
-def _is_ending(node: Node) -> bool:
-    return bool(at(node, "metadata", "deletionTimestamp"))
-
-
 def _bytes(node: Node) -> int:
-    """API "Quantity"; what was declared here has no exponent."""
-    said = re.fullmatch(r"([0-9.]+)([a-zA-Z]*)", str(at(node, "spec", "resources", "requests", "storage") or ""))
-    return int(float(said[1]) * _UNITS[said[2]]) if said and said[2] in _UNITS else 0
+    return max(int(amount(at(node, "spec", "resources", "requests", "storage") or 0)), 0)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from provision.cluster.kept.wanted import service_of
 from provision.cluster.project_there import ProjectThere
-from provision.cluster.server.objects import Node, labels_of
+from provision.cluster.server.objects import Node, is_ending, labels_of
 from provision.cluster.server.refusals import Invalid
 from provision.cluster.waiting.standing import is_ready, own_container
 from provision.errors import DeployError, Refused, UsageError
@@ -52,7 +52,7 @@ def ready_pod(there: ProjectThere, service: str, channel: str) -> str:
         Refused: none is.
     """
     there.demand_namespace()
-    pods = [pod for pod in pods_of(there, [service], channel) if "deletionTimestamp" not in pod["metadata"]]
+    pods = [pod for pod in pods_of(there, [service], channel) if not is_ending(pod)]
     ready = [pod for pod in pods if is_ready(pod)]
     if not ready:
         raise Refused(f"no pod of {service} is ready.", next_step="deploy status", host=there.name)

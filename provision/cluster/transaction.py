@@ -35,7 +35,8 @@ from provision.cluster.traffic.own_routes import demand_taken
 from provision.cluster.traffic.weighing import Weighing
 from provision.cluster.waiting.prove import prove
 from provision.cluster.waiting.standing import deployment
-from provision.cluster.waiting.wait import LISTED, WATCHED, NotReady, wait
+from provision.cluster.waiting.standings import WATCHED
+from provision.cluster.waiting.wait import LISTED, NotReady, wait
 from provision.contract.slots import CANARY
 from provision.errors import Degraded, DeployError, Interrupted, PutBack, Refused
 from provision.events import OnEvent

@@ -13,10 +13,9 @@ import re
 import shlex
 import time
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from provision.cluster.changing.likeness import stands
 from provision.cluster.server.at_once import at_once, each_of, ours
@@ -29,12 +28,14 @@ from provision.cluster.server.objects import (
     Node,
     at,
     differences,
+    is_ending,
     managers,
     name_of,
     owns,
 )
 from provision.cluster.server.refusals import Invalid
 from provision.errors import Refused
+from provision.events import OnEvent
 
 _ENDS = 60.0  # seconds that what is being deleted is waited for
 _SCALER = "kube-controller-manager"  # the field manager by which autoscalers write
@@ -153,7 +154,7 @@ def foreign(live: Node, applyset: str, take_over: tuple[str, ...]) -> str:
 
 def ending(live: Node) -> str:
     """Why what is being deleted is there still, with which all that is applied to it goes; empty where it is not."""
-    if not at(live, "metadata", "deletionTimestamp"):
+    if not is_ending(live):
         return ""
     keeps = ", ".join(at(live, "metadata", "finalizers") or ())
     return f"it is being deleted, and {keeps or 'its grace period'} keeps it until then"
@@ -191,7 +192,7 @@ def _named(claim: str) -> list[str]:
 
 def claimed(claims: Sequence[str]) -> Refused:
     """Others have what would be changed."""
-    named = [found for claim in claims for found in _named(claim)]
+    named = _named("\n".join(claims))
     manager = named[0] if named else claims[0].rpartition("; ")[2].removesuffix(" has it").split(", ")[0]
     return Refused(
         "others have set what this would change.",
@@ -205,9 +206,7 @@ def warnings(planned: Iterable[Change]) -> list[str]:
     return [f"{each.name}: the cluster warns: {text}" for each in planned for text in each.warned]
 
 
-def demand(
-    api: Api, wanted: Sequence[Node], applyset: str, take_over: tuple[str, ...], tell: Callable[[dict[str, Any]], None]
-) -> list[Change]:
+def demand(api: Api, wanted: Sequence[Node], applyset: str, take_over: tuple[str, ...], tell: OnEvent) -> list[Change]:
     """What would change. What is being deleted is waited for: a load balancer goes some seconds after its Service.
 
     Raises:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from provision.cluster.room.amounts import NONE, Amounts, added, of_object, of_pod, text, total
-from provision.cluster.server.objects import MANAGER, Name, Node, at, name_of, owns
+from provision.cluster.server.objects import MANAGER, Name, Node, at, is_ending, name_of, owns
 from provision.cluster.waiting.standing import owner
 from provision.manifests.kubernetes.pods import amount
 
@@ -77,7 +77,7 @@ def _lacks(quota: Node, comes: Amounts, copies: Sequence[Copies], pods: Sequence
 def _goes(pod: Node, ours: set[str]) -> bool:
     """Whether a pod is counted, and is not to be: it ends, or is counted by its Deployment."""
     counts = at(pod, "status", "phase") not in _OVER
-    return counts and ("deletionTimestamp" in pod["metadata"] or pod["metadata"]["uid"] in ours)
+    return counts and (is_ending(pod) or pod["metadata"]["uid"] in ours)
 
 
 class Copies:
@@ -99,7 +99,7 @@ class Copies:
         if live and not owns(live, MANAGER, "spec", "replicas"):
             then = None  # an autoscaler counts, or who started it by hand
         self._then = int(then if then is not None else 1 if now is None else now)
-        self._now = min(len([pod for pod in own if "deletionTimestamp" not in pod["metadata"]]), now or 0)
+        self._now = min(len([pod for pod in own if not is_ending(pod)]), now or 0)
         self._old = of_pod(live["spec"]["template"]["spec"]) if live else {}
         self._new = of_pod(node["spec"]["template"]["spec"])
         gently = at(node, "spec", "strategy", "rollingUpdate", "maxUnavailable") == 0

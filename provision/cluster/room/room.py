@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from provision.cluster.room.capacity import too_large
 from provision.cluster.room.quotas import There, too_small
 from provision.cluster.server.at_once import ours
-from provision.cluster.server.objects import Node, at
+from provision.cluster.server.lean import picked
+from provision.cluster.server.objects import Node
 from provision.errors import Refused
 
 if TYPE_CHECKING:
@@ -81,26 +82,22 @@ def _too_small(api: Api, wanted: Sequence[Node], planned: Sequence[Change], appl
 
 
 def _named(node: Node) -> Node:
-    return {"metadata": {key: at(node, "metadata", key) for key in ("uid", "ownerReferences")}}
+    return {"metadata": picked(node["metadata"], ("uid", "ownerReferences"))}
 
 
 def _counted(pod: Node) -> Node:
     """What a quota counts of it, and whose it is."""
-    metadata = _of(pod["metadata"], "uid", "ownerReferences", "deletionTimestamp")
+    metadata = picked(pod["metadata"], ("uid", "ownerReferences", "deletionTimestamp"))
     spec = {
         key: [{"resources": each.get("resources") or {}} for each in pod["spec"].get(key) or ()]
         for key in ("containers", "initContainers")
     }
-    return {"metadata": metadata, "spec": spec, "status": _of(pod.get("status") or {}, "phase")}
+    return {"metadata": metadata, "spec": spec, "status": picked(pod.get("status") or {}, ("phase",))}
 
 
 def _room(node: Node) -> Node:
     return {
-        "metadata": _of(node["metadata"], "labels"),
-        "spec": _of(node.get("spec") or {}, "taints", "unschedulable"),
-        "status": _of(node.get("status") or {}, "allocatable"),
+        "metadata": picked(node["metadata"], ("labels",)),
+        "spec": picked(node.get("spec") or {}, ("taints", "unschedulable")),
+        "status": picked(node.get("status") or {}, ("allocatable",)),
     }
-
-
-def _of(node: Node, *keys: str) -> Node:
-    return {key: node[key] for key in keys if key in node}

@@ -36,19 +36,20 @@ _STATUS = {  # of its lists; numbers and texts are kept
 def lean(node: Node) -> Node:
     """What is kept of a Deployment, a ReplicaSet, a Pod or a Job; of anything else, what names it."""
     metadata, spec, status = (node.get(key) or {} for key in ("metadata", "spec", "status"))
-    kept = _of(metadata, _METADATA)
-    if annotations := _of(metadata.get("annotations") or {}, _ANNOTATIONS):
+    kept = picked(metadata, _METADATA)
+    if annotations := picked(metadata.get("annotations") or {}, _ANNOTATIONS):
         kept["annotations"] = annotations
-    found: Node = {"kind": node["kind"], "metadata": kept, "spec": _of(spec, _SPEC)}
+    found: Node = {"kind": node["kind"], "metadata": kept, "spec": picked(spec, _SPEC)}
     if containers := spec.get("containers"):
-        found["spec"]["containers"] = [_of(each, _CONTAINER) for each in containers]
+        found["spec"]["containers"] = [picked(each, _CONTAINER) for each in containers]
     found["status"] = {
-        key: [_of(each, _STATUS[key]) for each in value or ()] if key in _STATUS else value
+        key: [picked(each, _STATUS[key]) for each in value or ()] if key in _STATUS else value
         for key, value in status.items()
         if key in _STATUS or isinstance(value, (int, str))
     }
     return found
 
 
-def _of(node: Mapping[str, Any], keys: Collection[str]) -> Node:
+def picked(node: Mapping[str, Any], keys: Collection[str]) -> Node:
+    """Of its fields these, where it has them."""
     return {key: node[key] for key in keys if key in node}

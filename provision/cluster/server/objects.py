@@ -85,6 +85,11 @@ def at(node: Any, *path: str | int) -> Any:
     return node
 
 
+def is_ending(node: Mapping[str, Any]) -> bool:
+    """Whether it is being deleted; its finalizers, or its grace period, keep it until then."""
+    return bool(at(node, "metadata", "deletionTimestamp"))
+
+
 def managers(node: Mapping[str, Any]) -> list[str]:
     """Who owns fields of it."""
     return sorted({str(each.get("manager", "?")) for each in at(node, "metadata", "managedFields") or ()})

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from provision.cluster.server.lean import REVISION
-from provision.cluster.server.objects import Node, at
+from provision.cluster.server.objects import Node, at, is_ending
 
 _CRASHED = "CrashLoopBackOff"
 # Reasons of a waiting container (kubelet: pkg/kubelet/images, kuberuntime) that stay until somebody acts.
@@ -121,7 +121,7 @@ def newest_pods(node: Node, sets: Iterable[Node], pods: Iterable[Node]) -> list[
         if owner(each) == node["metadata"]["uid"]
         and (at(each, "metadata", "annotations") or {}).get(REVISION) == revision
     }
-    return [pod for pod in pods if owner(pod) in newest and "deletionTimestamp" not in pod["metadata"]]
+    return [pod for pod in pods if owner(pod) in newest and not is_ending(pod)]
 
 
 def is_ready(pod: Node) -> bool:

@@ -9,13 +9,14 @@ from dataclasses import replace
 from provision.cluster.kept.wanted import service_of
 from provision.cluster.server.client import Api
 from provision.cluster.server.lean import lean
-from provision.cluster.server.objects import Name, Node, labels_of, name_of
+from provision.cluster.server.objects import Name, Node, is_ending, labels_of, name_of
 from provision.cluster.server.watching import Watched
 from provision.cluster.waiting.below import Below, Progress
 from provision.cluster.waiting.early import Early, after
 from provision.cluster.waiting.mounts import Mounts
 from provision.cluster.waiting.standing import REFUSED, Standing, deployment, job, newest_pods, unschedulable
 
+WATCHED = ("Deployment", "Job")
 # Old pods may have to end first. A node that an autoscaler is about to add is not waited for: apply again then.
 _UNSCHEDULABLE = 30.0  # seconds
 _REFUSED = 10.0
@@ -37,7 +38,7 @@ class Standings:
 
     def look(self, seen: Watched) -> dict[Name, Standing]:
         """How each stands now."""
-        there = {name_of(node): node for kind in ("Deployment", "Job") for node in seen.of(kind)}
+        there = {name_of(node): node for kind in WATCHED for node in seen.of(kind)}
         live = {name: _caught_up(node, there.get(name)) for name, node in self._waited.items()}
         found = {name: self._judged(name, node, Below()) for name, node in live.items()}
         late = [name for name, standing in found.items() if not standing.ready]
@@ -102,7 +103,7 @@ class Standings:
         return any(self._ends(each) for each in self._api.list("Pod", labels, lean)[0])
 
     def _ends(self, pod: Node) -> bool:
-        if "deletionTimestamp" not in pod["metadata"]:
+        if not is_ending(pod):
             return False
         grace = pod["metadata"].get("deletionGracePeriodSeconds") or 0
         return not self._has_been(f"ending {pod['metadata']['uid']}", grace + _UNSCHEDULABLE)

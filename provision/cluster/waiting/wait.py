@@ -10,11 +10,10 @@ from provision.cluster.server.objects import Name, Node, at
 from provision.cluster.server.watching import Watched
 from provision.cluster.waiting.events import warnings_of
 from provision.cluster.waiting.standing import Standing, telling_container
-from provision.cluster.waiting.standings import Standings
+from provision.cluster.waiting.standings import WATCHED, Standings
 from provision.errors import DeployError
 from provision.events import OnEvent
 
-WATCHED = ("Deployment", "Job")
 LISTED = (*WATCHED, "ReplicaSet", "Pod")
 _LINES = 12
 _SPARE = 9  # times as long as a look took nothing is looked at: thousands of pods must not be all that is done here
