@@ -81,6 +81,14 @@ def faulty(cluster: Cluster) -> Iterator[FaultyApi]:
         yield proxy
 
 
+@pytest.fixture
+def served(small: Declared, faulty: FaultyApi) -> Declared:
+    """One that serves, deployed and asked through the proxy."""
+    faulty.reach(small.kubeconfig)
+    small.ok("up")
+    return small
+
+
 @contextmanager
 def with_a_node(slot: Slot, **options: Mapping[str, str]) -> Iterator[Cluster]:
     """A cluster whose pods run, while this lasts.

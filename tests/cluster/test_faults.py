@@ -15,24 +15,16 @@ from tests.cluster.declared import Declared
 from tests.cluster.faulty import Answer, At, Before, FaultyApi, Lost, Request, passed, writes
 
 
-@pytest.fixture
-def small(small: Declared, faulty: FaultyApi) -> Declared:
-    """One that serves, deployed and asked through the proxy."""
-    faulty.reach(small.kubeconfig)
-    small.ok("up")
-    return small
-
-
 @pytest.mark.slow
 def test_killed_at_any_write_it_is_one_release_or_says_so_and_the_next_up_ends_it(
-    small: Declared, faulty: FaultyApi
+    served: Declared, faulty: FaultyApi
 ) -> None:
     """Reads change nothing: to be killed at one is to be killed after the write before it."""
     old = "one"
     for number in itertools.count():
         new = f"v{number}"
-        small.write(new)
-        with small.start("up") as process:
+        served.write(new)
+        with served.start("up") as process:
             faulty.plan = At(writes, Lost(process.kill), number)
             process.communicate(timeout=200)
         faulty.plan = passed
@@ -40,17 +32,17 @@ def test_killed_at_any_write_it_is_one_release_or_says_so_and_the_next_up_ends_i
             assert number > 6
             return
         assert process.returncode == -signal.SIGKILL
-        small.free()
-        found = small.event("status")
+        served.free()
+        found = served.event("status")
         assert found["state"] in ("serving", "interrupted"), (number, found)
         if found["state"] == "serving":
-            assert small.versions() in ({old}, {new}), number
-        assert small.versions() <= {old, new}
-        assert small.versions(), number
-        small.ok("up")
-        assert small.versions() == {new}
-        assert small.event("status")["state"] == "serving"
-        assert small.names("deployment.apps") == {"web"}
+            assert served.versions() in ({old}, {new}), number
+        assert served.versions() <= {old, new}
+        assert served.versions(), number
+        served.ok("up")
+        assert served.versions() == {new}
+        assert served.event("status")["state"] == "serving"
+        assert served.names("deployment.apps") == {"web"}
         old = new
 
 
@@ -63,98 +55,98 @@ MEDDLED: dict[str, tuple[str, ...]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", MEDDLED)
-def test_whoever_touches_the_inventory_meanwhile_breaks_nothing(what: str, small: Declared, faulty: FaultyApi) -> None:
+def test_whoever_touches_the_inventory_meanwhile_breaks_nothing(what: str, served: Declared, faulty: FaultyApi) -> None:
     """The server answers 409, or 404, to what is written then."""
-    words = [word.format(small.name) for word in MEDDLED[what]]
-    at_inventory = f"/configmaps/deploy-{small.name}"
+    words = [word.format(served.name) for word in MEDDLED[what]]
+    at_inventory = f"/configmaps/deploy-{served.name}"
     for number in itertools.count():
-        small.write(f"v{number}")
+        served.write(f"v{number}")
         plan = faulty.plan = At(
             lambda request: request.method == "PUT" and at_inventory in request.path,
-            Before(lambda: small.kubectl(*words)),
+            Before(lambda: served.kubectl(*words)),
             number,
         )
-        done = small.run("up")
+        done = served.run("up")
         faulty.plan = passed
         assert done.returncode == 0, (number, done.stderr)
-        assert small.versions() == {f"v{number}"}
-        assert small.event("status")["state"] == "serving"
+        assert served.versions() == {f"v{number}"}
+        assert served.event("status")["state"] == "serving"
         if not plan.came:
             break
     assert number >= 2
-    assert small.run("rollback").returncode == 0
-    assert small.versions() == {f"v{number - 1}"}
+    assert served.run("rollback").returncode == 0
+    assert served.versions() == {f"v{number - 1}"}
 
 
 @pytest.mark.slow
-def test_who_edits_meanwhile_is_found_out_and_the_next_up_says_by_whom(small: Declared, faulty: FaultyApi) -> None:
+def test_who_edits_meanwhile_is_found_out_and_the_next_up_says_by_whom(served: Declared, faulty: FaultyApi) -> None:
     """`kubectl edit` of what was just applied: the controller makes pods of that, which the checks then judge."""
     edit = '{"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 7654}}}}'
 
     def edited() -> None:
-        small.kubectl("patch", "deployment", "web", "--field-manager=ann", "-p", edit)
+        served.kubectl("patch", "deployment", "web", "--field-manager=ann", "-p", edit)
 
     faulty.plan = At(lambda request: "/portforward" in request.path, Before(edited))
-    small.write("two")
+    served.write("two")
 
-    done = small.run("up")
+    done = served.run("up")
 
     faulty.plan = passed
     assert done.returncode in (0, 1), done.stderr
-    assert small.event("status")["state"] == "drifted"
-    small.write("three")
-    refused = small.run("up")
+    assert served.event("status")["state"] == "drifted"
+    served.write("three")
+    refused = served.run("up")
     assert refused.returncode == 4
     assert "deploy up --take-over ann" in refused.stderr
-    small.ok("up", "--take-over", "ann")
-    assert small.versions() == {"three"}
-    assert small.event("status")["state"] == "serving"
+    served.ok("up", "--take-over", "ann")
+    assert served.versions() == {"three"}
+    assert served.event("status")["state"] == "serving"
 
 
 @pytest.mark.slow
 def test_a_lock_that_somebody_deletes_stops_who_had_it_before_it_changes_more(
-    small: Declared, faulty: FaultyApi
+    served: Declared, faulty: FaultyApi
 ) -> None:
     """Anybody may have begun since."""
 
     def deleted() -> None:
-        small.kubectl("delete", "lease", f"deploy-{small.name}")
+        served.kubectl("delete", "lease", f"deploy-{served.name}")
 
-    small.write("two", more='[checks.never]\nhttp = "http://web:8000/"\nbody = "never"\ntimeout = "40s"\n')
+    served.write("two", more='[checks.never]\nhttp = "http://web:8000/"\nbody = "never"\ntimeout = "40s"\n')
     faulty.plan = At(lambda request: "/portforward" in request.path, Before(deleted))
 
-    done = small.run("up")
+    done = served.run("up")
 
     faulty.plan = passed
     assert done.returncode == 5, done.stderr
     assert "has deleted Lease deploy-" in done.stderr
     assert "It is between two releases" in done.stderr
-    assert small.event("status")["state"] == "interrupted"
-    small.write("three")
-    small.ok("up")
-    assert small.versions() == {"three"}
+    assert served.event("status")["state"] == "interrupted"
+    served.write("three")
+    served.ok("up")
+    assert served.versions() == {"three"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number_of", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_who_cancels_at_any_write_leaves_a_whole_release_and_no_lock(
-    number_of: signal.Signals, small: Declared, faulty: FaultyApi
+    number_of: signal.Signals, served: Declared, faulty: FaultyApi
 ) -> None:
     """As CI does it; once a release is committed, it is too late."""
     old, codes = "one", set()
     for number in itertools.count():
         new = f"v{number}"
-        small.write(new)
-        with small.start("up") as process:
+        served.write(new)
+        with served.start("up") as process:
             faulty.plan = plan = At(writes, Before(partial(process.send_signal, number_of)), number)
             _, said = process.communicate(timeout=200)
         faulty.plan = passed
         assert process.returncode in (0, 130), (number, said)
         codes.add(process.returncode)
         old = new if process.returncode == 0 else old
-        assert small.versions() == {old}, (number, said)
-        assert small.event("status")["state"] == "serving", (number, said)
-        assert small.kubectl("get", "lease", "-o", "jsonpath={.items[*].spec.holderIdentity}").strip() == ""
+        assert served.versions() == {old}, (number, said)
+        assert served.event("status")["state"] == "serving", (number, said)
+        assert served.kubectl("get", "lease", "-o", "jsonpath={.items[*].spec.holderIdentity}").strip() == ""
         if not plan.came:
             break
     assert codes == {0, 130}
@@ -174,7 +166,7 @@ BUSY: dict[str, Answer | Lost] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", BUSY)
-def test_a_busy_server_is_lived_through(what: str, small: Declared, faulty: FaultyApi) -> None:
+def test_a_busy_server_is_lived_through(what: str, served: Declared, faulty: FaultyApi) -> None:
     met: set[object] = set()
 
     def plan(request: Request) -> Answer | Lost | None:
@@ -183,17 +175,17 @@ def test_a_busy_server_is_lived_through(what: str, small: Declared, faulty: Faul
         met.add(request.kind)
         return BUSY[what]
 
-    small.write("two")
+    served.write("two")
     faulty.plan = plan
 
-    done = small.run("up")
+    done = served.run("up")
 
     faulty.plan = passed
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(met) > 10
-    assert small.versions() == {"two"}
-    assert small.event("status")["state"] == "serving"
-    assert small.kubectl("get", "lease", f"deploy-{small.name}", "-o", "jsonpath={.spec.holderIdentity}") == ""
+    assert served.versions() == {"two"}
+    assert served.event("status")["state"] == "serving"
+    assert served.kubectl("get", "lease", f"deploy-{served.name}", "-o", "jsonpath={.spec.holderIdentity}") == ""
 
 
 _GONE = (
@@ -210,52 +202,52 @@ WATCHES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", WATCHES)
-def test_a_watch_that_breaks_misses_nothing(what: str, small: Declared, faulty: FaultyApi) -> None:
+def test_a_watch_that_breaks_misses_nothing(what: str, served: Declared, faulty: FaultyApi) -> None:
     broken = itertools.count()
-    small.write("two")
+    served.write("two")
     faulty.plan = lambda request: WATCHES[what] if request.watches and next(broken) < 12 else None
 
-    done = small.run("up")
+    done = served.run("up")
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert next(broken) >= 4
-    assert small.versions() == {"two"}
+    assert served.versions() == {"two"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", ["/", "/never"], ids=["that stays", "that is put back"])
 def test_copies_that_an_autoscaler_adds_meanwhile_stay_through_a_release(
-    path: str, small: Declared, faulty: FaultyApi
+    path: str, served: Declared, faulty: FaultyApi
 ) -> None:
     scale = "scale = { max = 4, cpu = 99 }\n"
-    small.write("one", more=scale)
-    small.ok("up")
+    served.write("one", more=scale)
+    served.ok("up")
 
     def scaled() -> None:
-        small.kubectl("scale", "deployment/web", "--replicas=2")  # as it does: by the scale of the Deployment
+        served.kubectl("scale", "deployment/web", "--replicas=2")  # as it does: by the scale of the Deployment
 
     faulty.plan = At(lambda request: request.writes and "/deployments/" in request.path, Before(scaled))
     fails = '[checks.never]\nhttp = "http://web:8000/"\nbody = "never"\ntimeout = "2s"\n' if path != "/" else ""
-    small.write("two", more=scale + fails)
+    served.write("two", more=scale + fails)
 
-    done = small.run("up")
+    done = served.run("up")
 
     assert done.returncode == (1 if fails else 0), done.stderr
-    assert small.kubectl("get", "deployment", "web", "-o", "jsonpath={.spec.replicas}") == "2"
-    assert small.versions() == {"one" if fails else "two"}
-    assert small.event("status")["state"] == "serving"
+    assert served.kubectl("get", "deployment", "web", "-o", "jsonpath={.spec.replicas}") == "2"
+    assert served.versions() == {"one" if fails else "two"}
+    assert served.event("status")["state"] == "serving"
 
 
 @pytest.mark.slow
-def test_a_pod_that_goes_while_it_is_proven_is_not_the_releases_fault(small: Declared, faulty: FaultyApi) -> None:
+def test_a_pod_that_goes_while_it_is_proven_is_not_the_releases_fault(served: Declared, faulty: FaultyApi) -> None:
     """As where its node dies, or is drained."""
 
     def gone() -> None:
-        small.kubectl("delete", "pod", "-l", "app.kubernetes.io/name=web", "--grace-period=0", "--force")
+        served.kubectl("delete", "pod", "-l", "app.kubernetes.io/name=web", "--grace-period=0", "--force")
 
     faulty.plan = At(lambda request: "/portforward" in request.path, Before(gone))
-    small.write("two")
+    served.write("two")
 
-    small.ok("up")
+    served.ok("up")
 
-    assert small.versions() == {"two"}
+    assert served.versions() == {"two"}
